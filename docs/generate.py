@@ -33,8 +33,9 @@ given, and says in words what it shows: `ax.alt_text`, which is also the text of
 """
 DEFINITIONS = """# Definitions
 
-What each number means. `opp.explain(result)` prints the same definitions, with the deals behind a number. Amounts are in the deals' currency, or in the base of `rates=`; probabilities in percent in columns,
-as fractions in formulas. $p_i$ is the probability of a deal, $a_i$ its amount:
+What each number means. `opp.explain(result)` prints the same definitions, with the deals behind a number. Amounts are
+in the deals' currency, or in the base of `rates=`; probabilities in percent in columns, as fractions in formulas.
+$p_i$ is the probability of a deal, $a_i$ its amount:
 
 $$\\text{weighted} = \\sum_i p_i a_i$$
 

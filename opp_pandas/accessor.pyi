@@ -109,17 +109,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -129,9 +130,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -204,17 +205,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -224,9 +226,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -303,17 +305,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -323,9 +326,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -337,7 +340,8 @@ class MergeableFigures:
         -------
         DataFrame
             A row per group, largest first. The basis holds ``hhi`` (1 / groups to
-            1) and ``top_shares``. Negative sums have no share.
+            1) and ``top_shares``. Negative sums have a share of 0; shares
+            are missing where no sum is positive.
 
             - ``count``: open deals, or won ones, that are not omitted
             - ``amount``: what is measured, of the group
@@ -402,17 +406,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -422,9 +427,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -527,17 +532,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -547,9 +553,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -652,17 +658,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -672,9 +679,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -785,17 +792,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -805,9 +813,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -897,17 +905,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -917,9 +926,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -1006,17 +1015,18 @@ class MergeableFigures:
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -1026,9 +1036,9 @@ class MergeableFigures:
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -1248,17 +1258,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -1268,9 +1279,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
 
         Returns
         -------
@@ -1343,17 +1354,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -1363,9 +1375,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -1461,17 +1473,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -1481,9 +1494,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
 
         Returns
         -------
@@ -1558,17 +1571,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -1576,9 +1590,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -1864,17 +1878,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -1884,9 +1899,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2125,17 +2140,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2145,9 +2161,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         scope : mask or callable, optional
             Only these deals: a mask of the frame, or a function from the frame of
             any moment to a mask. Left out: the conditions of the load, evaluated at every
@@ -2275,17 +2291,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2295,9 +2312,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
 
         Returns
         -------
@@ -2353,17 +2370,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2373,9 +2391,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -2494,17 +2512,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2514,9 +2533,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -2623,17 +2642,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2643,9 +2663,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -2745,17 +2765,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2765,9 +2786,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -2885,17 +2906,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -2905,9 +2927,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3001,17 +3023,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3021,9 +3044,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3105,17 +3128,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3125,9 +3149,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3217,17 +3241,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3237,9 +3262,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3331,17 +3356,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3351,9 +3377,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3432,17 +3458,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3452,9 +3479,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3548,17 +3575,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3568,9 +3596,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3677,17 +3705,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3697,9 +3726,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3796,17 +3825,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3816,9 +3846,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3904,17 +3934,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -3924,9 +3955,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -3994,17 +4025,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4014,9 +4046,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4112,17 +4144,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4132,9 +4165,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4198,7 +4231,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Take the pipeline for a Markov chain: where a deal in each stage ends, and after how long.
+        r"""Treat the pipeline as a Markov chain: where a deal in each stage ends, and after how long.
 
         Parameters
         ----------
@@ -4221,17 +4254,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4241,9 +4275,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4323,17 +4357,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4343,9 +4378,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4422,17 +4457,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4442,9 +4478,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4522,17 +4558,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4542,9 +4579,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4617,17 +4654,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4637,9 +4675,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4700,7 +4738,7 @@ class OpportunityAccessor(MergeableFigures):
         stages: StageMap | None = ...,
         timezone: str | None = ...,
     ) -> pd.DataFrame:
-        r"""Break down how the open pipeline of a period became what it is.
+        r"""Break down into its causes how the open pipeline of a period changed.
 
         A deal that comes under the scope or leaves it is a bar of its own.
 
@@ -4721,7 +4759,7 @@ class OpportunityAccessor(MergeableFigures):
             Compare the two ends, or take the moves of every day between, which shows
             moves that cancel out. A path needs a history.
         labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
-            Whose names the bars bear; bars of one name are added up.
+            Whose names for the bars; bars with the same name are added up.
         present : bool, default False
             Take this frame as it is now, unsaved edits included, for the last moment, in
             place of `until`.
@@ -4734,17 +4772,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4754,9 +4793,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional
@@ -4871,7 +4910,7 @@ class OpportunityAccessor(MergeableFigures):
             Compare the two ends, or take the moves of every day between, which shows
             moves that cancel out. A path needs a history.
         labels : {"plain", "outreach", "gong", "salesforce"}, default "plain"
-            Whose names the bars bear; bars of one name are added up.
+            Whose names for the bars; bars with the same name are added up.
         bucket : str, optional
             Only the moves of this bar, by its name among `labels`.
         present : bool, default False
@@ -4886,17 +4925,18 @@ class OpportunityAccessor(MergeableFigures):
         fiscal_start : int, optional
             Month in which the fiscal year starts (1-12); as the load says, else 1.
         fiscal_label : str, optional
-            "end" or "start": the calendar year after which a fiscal year is named.
+            Whether a fiscal year is named after the calendar year of its "end" or its
+            "start"; as the load says, else "end".
         calendar : WeekCalendar, optional
             Fiscal years of whole weeks (4-4-5); labels of periods are text then.
             False: none, whatever the load says.
         probability : str, model or table, optional
-            "own", "stage" or "own_else_stage": whose percentages count;
-            or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-            ``predict().deals`` are.
+            Whose percentages count: "own" (the deal's; the default), "stage", or
+            "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+            `recalibrate` and ``predict().deals`` are.
         category : str, optional
-            Column that states the forecast category ("forecast_category"); omitted
-            deals stay outside all sums.
+            Column with the forecast category; ``forecast_category`` if left out.
+            Omitted deals stay outside all sums.
         category_names : mapping of str to str, optional
             The organisation's words -> closed, commit, best_case, pipeline, omitted.
             False: none, whatever the load says.
@@ -4906,9 +4946,9 @@ class OpportunityAccessor(MergeableFigures):
             Currency of the amounts that name none; left out, the only one that occurs.
             False: whatever the load says, the only one that occurs.
         overdue : str, optional
-            "exclude", "include" or "roll_forward": what open deals with a close date
-            before as_of do to forecasts: nothing, add to their own period, or add to
-            the present one.
+            Where open deals with a close date before as_of count in forecasts:
+            "exclude" (nowhere; the default), "include" (in their own period) or
+            "roll_forward" (in the present one).
         as_of : str, date or Timestamp, optional
             Another moment than that of the load; a day means its end.
         stages : StageMap, optional

@@ -50,17 +50,18 @@ freq : str, optional
 fiscal_start : int, optional
     Month in which the fiscal year starts (1-12); as the load says, else 1.
 fiscal_label : str, optional
-    "end" or "start": the calendar year after which a fiscal year is named.
+    Whether a fiscal year is named after the calendar year of its "end" or its
+    "start"; as the load says, else "end".
 calendar : WeekCalendar, optional
     Fiscal years of whole weeks (4-4-5); labels of periods are text then.
     False: none, whatever the load says.
 probability : str, model or table, optional
-    "own", "stage" or "own_else_stage": whose percentages count;
-    or a model such as a `WinModel`, or a table by id, as `recalibrate` and
-    ``predict().deals`` are.
+    Whose percentages count: "own" (the deal's; the default), "stage", or
+    "own_else_stage"; or a model such as a `WinModel`, or a table by id, as
+    `recalibrate` and ``predict().deals`` are.
 category : str, optional
-    Column that states the forecast category ("forecast_category"); omitted
-    deals stay outside all sums.
+    Column with the forecast category; ``forecast_category`` if left out.
+    Omitted deals stay outside all sums.
 category_names : mapping of str to str, optional
     The organisation's words -> closed, commit, best_case, pipeline, omitted.
     False: none, whatever the load says.
@@ -70,9 +71,9 @@ currency : str, optional
     Currency of the amounts that name none; left out, the only one that occurs.
     False: whatever the load says, the only one that occurs.
 overdue : str, optional
-    "exclude", "include" or "roll_forward": what open deals with a close date
-    before as_of do to forecasts: nothing, add to their own period, or add to
-    the present one.
+    Where open deals with a close date before as_of count in forecasts:
+    "exclude" (nowhere; the default), "include" (in their own period) or
+    "roll_forward" (in the present one).
 as_of : str, date or Timestamp, optional
     Another moment than that of the load; a day means its end.
 stages : StageMap, optional

@@ -169,7 +169,7 @@ def test_summary__says_how_the_period_stands() -> None:
 
 
 def test_deals__stand_once_with_every_reason() -> None:
-    """The largest deals, those that most is expected of and what hygiene flags are one list by amount, each deal once."""
+    """The largest deals, those expected to bring most and what hygiene flags are one list by amount, each deal once."""
     frame = FRAME.assign(name=FRAME["id"].astype("str"))
     page = page_of(to_html(assemble(frame, max_rows=12)))
     table = page.table("The largest deals, those")

@@ -75,7 +75,8 @@ def concentration(
     -------
     DataFrame
         A row per group, largest first. The basis holds ``hhi`` (1 / groups to
-        1) and ``top_shares``. Negative sums have no share.
+        1) and ``top_shares``. Negative sums have a share of 0; shares
+        are missing where no sum is positive.
 
     Examples
     --------

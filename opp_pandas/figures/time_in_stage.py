@@ -266,7 +266,7 @@ _CHAIN = {
 def stage_chain(
     history: Any, *, context: FigureContext, step_days: float = 7.0, smoothing: float = 0.0
 ) -> pd.DataFrame:
-    """Take the pipeline for a Markov chain: where a deal in each stage ends, and after how long.
+    """Treat the pipeline as a Markov chain: where a deal in each stage ends, and after how long.
 
     Parameters
     ----------

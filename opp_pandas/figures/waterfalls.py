@@ -48,7 +48,7 @@ method : {"ends", "path"}
     Compare the two ends, or take the moves of every day between, which shows
     moves that cancel out. A path needs a history.
 labels : {"plain", "outreach", "gong", "salesforce"}
-    Whose names the bars bear; bars of one name are added up.
+    Whose names for the bars; bars with the same name are added up.
 """
 
 
@@ -119,7 +119,7 @@ def waterfall(
     method: Literal["ends", "path"] = "ends",
     labels: Labels = "plain",
 ) -> pd.DataFrame:
-    """Break down how the open pipeline of a period became what it is.
+    """Break down into its causes how the open pipeline of a period changed.
 
     A deal that comes under the scope or leaves it is a bar of its own.
 
