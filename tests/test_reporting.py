@@ -210,6 +210,15 @@ def test_deals__lead_to_the_service_where_a_link_is_known() -> None:
             assemble(link=wrong)
 
 
+def test_deals__without_an_amount_are_not_the_largest() -> None:
+    """Nobody knows how large they are: they are listed for what hygiene found."""
+    nothing = FRAME.assign(amount=pd.array([pd.NA] * len(FRAME), dtype="Int64"))
+    page = page_of(to_html(assemble(nothing, sections=["deals"])))
+    reasons = page.table("The largest deals, those").column("reasons")
+    assert any("no amount" in reason for reason in reasons)
+    assert not any("largest open deal" in reason or "counts for" in reason for reason in reasons)
+
+
 def test_hygiene__counts_are_those_of_the_checks() -> None:
     """Each check's number stands beside its meaning, and every listed deal says why."""
     page = page_of(to_html(assemble()))

@@ -279,22 +279,25 @@ def deals(material: Material) -> Section:
     ageing, flagged, foretold = material.ageing, material.hygiene, material.prediction
     title = "Deals to look at"
     few = max(material.max_rows // 3, 1)
-    amounts = ageing["amount"].fillna(-np.inf)
+    amounts = ageing["amount"].dropna()
     reasons: dict[int, list[str]] = {}
     for rank, place in enumerate(amounts.sort_values(ascending=False, kind="stable").index[:few].tolist(), 1):
         reasons.setdefault(place, []).append(f"{_superlative(rank)} open deal")
     chances = pd.Series(dtype="float64")
     if foretold is not None:
         chances = pd.Series(foretold.chances, index=foretold.attrs["positions"])
-        expected = np.argsort(-foretold.amounts * foretold.chances, kind="stable")[:few]
-        for place, why in zip(chances.index[expected].tolist(), foretold.deals["reasons"].head(few), strict=True):
+        amount = foretold.amounts * foretold.chances
+        expected = [place for place in np.argsort(-amount, kind="stable")[:few] if amount[place] > 0]
+        whys = foretold.deals["reasons"].head(len(expected))
+        for place, why in zip(chances.index[expected].tolist(), whys, strict=True):
             # The reason that weighs most; `predict().deals` has them all.
             most = str(why).partition("; ")[0]
             reasons.setdefault(place, []).append(f"counts for {material.period}" + (f" ({most})" if most else ""))
     for place, why in flagged["reasons"].items():
         reasons.setdefault(cast("int", place), []).append(str(why))
     if not reasons:
-        return Section(title, "There is no open deal.", figures=(ageing,))
+        text = "No open deal has an amount or needs a look." if len(ageing) else "There is no open deal."
+        return Section(title, text, figures=(ageing,))
     every = material.frame.get("amount", pd.Series(index=material.frame.index)).loc[[*reasons]].astype("Float64")
     order = every.sort_values(ascending=False, kind="stable", na_position="last").index
     places = order[: material.max_rows].to_numpy()
