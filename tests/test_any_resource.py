@@ -137,15 +137,15 @@ def test_frame__of_what_nobody_foresaw(box: Sandbox, client: Client) -> None:
 def test_frame__of_records_without_ids_or_with_an_attribute_of_that_name(box: Sandbox, client: Client) -> None:
     """The record's own id stands; what has none that can be used is counted, and none at all is an error."""
     fine = {"type": "role", "id": 4, "attributes": {"id": 7, "name": "x"}}
-    fine["relationships"] = {"parentRole": {"data": {"type": "role", "id": "a-1"}}}
-    strange = [{"type": "role", "id": "a-1"}, {"type": "role"}, None]
+    fine["relationships"] = {"parentRole": {"data": {"type": "role", "id": "a-1"}}, "users": [1]}
+    strange = [{"type": "role", "id": "a-1"}, {"type": "role"}, None, {"type": "role", "id": 5, "attributes": [1]}]
     box.fail(200, path="/roles", body=json.dumps({"data": [fine, *strange]}).encode())
     frame = client.read_frame("roles")
     assert frame[["id", "attribute_id", "name"]].values.tolist() == [[4, 7, "x"]]
     assert frame["parent_role_id"].isna().all()
-    assert frame.attrs["notes"] == ["3 records without a usable id were left out"]
+    assert frame.attrs["notes"] == ["4 records that cannot be read, or have no usable id, were left out"]
     box.fail(200, path="/roles", body=json.dumps({"data": strange[:2]}).encode())
-    with pytest.raises(errors.DocumentError, match="none of 2 records has a whole number above 0 as its id"):
+    with pytest.raises(errors.DocumentError, match="none of 2 records is a role with a whole number above 0 as its id"):
         client.read_frame("roles")
 
 

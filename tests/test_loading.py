@@ -169,6 +169,14 @@ def test_missing_rows__make_the_load_incomplete(server: RawServer) -> None:
     assert df.opp.load_report.complete is False
 
 
+def test_missing_rows__that_cannot_be_counted_again_leave_the_load_standing(server: RawServer) -> None:
+    """The pages are there; nobody knows whether they are all."""
+    df = load(server, page(1, 2, count=5), STAGE_PAGE, reply(422, {}))
+    report = df.opp.load_report
+    assert (len(df), report.complete) == (2, None)
+    assert any("whether every deal came could not be asked again: the service finds" in note for note in report.notes)
+
+
 def test_missing_row__is_not_made_up_for_by_a_new_one(server: RawServer) -> None:
     """Three were counted and three are there, but one of them came during the load: it is counted again."""
     first = {**page(1, 2, count=3), "links": {"next": "/api/v2/opportunities?page[after]=x"}}

@@ -320,7 +320,10 @@ def test_people__without_usable_ids_are_left_out() -> None:
     with opp.sandbox(opportunities=10, seed=5, now=NOW) as box:
         team = {"type": "team", "id": 3, "attributes": {"name": "EMEA"}}
         team["relationships"] = {"users": {"data": [{"type": "user", "id": "a-1"}, None, {"type": "user", "id": "1"}]}}
-        box.fail(200, path="/teams", body=json.dumps({"data": [team, {"type": "team", "id": "b-2"}, None]}).encode())
+        odd = {"type": "team", "id": 5, "relationships": [1]}
+        box.fail(
+            200, path="/teams", body=json.dumps({"data": [team, {"type": "team", "id": "b-2"}, None, odd]}).encode()
+        )
         df = load(box)
-        assert "organisation: 2 teams have no usable id, and are left out" in df.opp.load_report.notes
+        assert "organisation: 3 teams cannot be read, or have no usable id" in df.opp.load_report.notes
         assert df.opp.organisation.members("team", "EMEA") == [1, 3]

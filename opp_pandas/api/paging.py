@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from opp_pandas.api.documents import link_target, parse_document, usable_id
+from opp_pandas.api.documents import check_record, link_target, parse_document, usable_id
 from opp_pandas.api.query import LISTS
 from opp_pandas.api.transport.base_url import redacted
 from opp_pandas.errors import DocumentError, ForeignRowsError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from opp_pandas.api.transport.session import Received, Transport
+    from opp_pandas.resource import Resource
 
 MAX_PAGES = 200_000
 MAX_EMPTY_PAGES = 10
@@ -303,10 +305,20 @@ def _id_test(wanted: Any) -> Callable[[int], bool]:
     return ids.__contains__
 
 
-def records_by_id(document: Mapping[str, Any]) -> dict[int, Any]:
-    """Return a page's records by id; those without a usable one are passed over, and of two the later one stays."""
-    found = {usable_id(record): record for record in document["data"]}
-    return {key: record for key, record in found.items() if key is not None}
+def records_by_id(document: Mapping[str, Any], resource: Resource | None = None) -> dict[int, Any]:
+    """Return a page's records by id; those without a usable one are passed over, and of two the later one stays.
+
+    With a resource those are passed over, too, that are none of it, or whose members are no objects.
+    """
+    found = {}
+    for record in document["data"]:
+        key = usable_id(record)
+        if key is not None:
+            with suppress(DocumentError):
+                if resource is not None:
+                    check_record(record, resource, key)
+                found[key] = record
+    return found
 
 
 class _Novelty:

@@ -7,16 +7,14 @@ the service has, deals deleted that are as they were loaded.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from opp_pandas.api.documents import check_record
 from opp_pandas.api.paging import records_by_id
 from opp_pandas.apply.merge import merge_row, same_value
 from opp_pandas.apply.status import Outcome, Status, may_still_arrive, perhaps_applied, planned, sentences, wire_cells
 from opp_pandas.changes.changeset import Cell, Entry, RowDeletion, RowUpdate, members_of
-from opp_pandas.errors import CallBudgetError, DocumentError, NotFoundError, ServiceError, printable
+from opp_pandas.errors import CallBudgetError, NotFoundError, ServiceError, printable
 from opp_pandas.resource import OPPORTUNITY
 
 if TYPE_CHECKING:
@@ -178,13 +176,8 @@ def batches(items: Sequence[T], size: int) -> list[Sequence[T]]:
 
 def read_records(client: Client, **asked: Any) -> dict[int, Mapping[str, Any]]:
     """Read records by id; what is none is passed over."""
-    found = {}
-    for page in client.iter_pages(**asked):
-        for key, record in records_by_id(page.document).items():
-            with suppress(DocumentError):
-                check_record(record, OPPORTUNITY, key)
-                found[key] = record
-    return found
+    pages = client.iter_pages(**asked)
+    return {key: record for page in pages for key, record in records_by_id(page.document, OPPORTUNITY).items()}
 
 
 def read_record(client: Client, row_id: int) -> Mapping[str, Any] | None:

@@ -30,24 +30,26 @@ def read_any(client: Client, name: str, *, limit: int | None, **asked: Any) -> p
     unusable = 0
     for page in client.iter_pages(resource=resource, **asked):
         # Of two copies of a record the later one stays.
-        rows |= records_by_id(page.document)
-        unusable += sum(usable_id(record) is None for record in page.document["data"])
+        rows |= (usable := records_by_id(page.document, resource))
+        unusable += sum(usable_id(record) not in usable for record in page.document["data"])
         if limit is not None and len(rows) >= limit:
             break
     if unusable and not rows:
         problem = (
-            f"none of {unusable:,} records has a whole number above 0 as its id; client.pages() gives them as they are"
+            f"none of {unusable:,} records is a {resource.type} with a whole number above 0 as its id; "
+            "client.pages() gives them as they are"
         )
         raise DocumentError(problem, pointer="/data/0/id", method="GET", url=f"{client.url}/{resource.path}")
     records = [*rows.values()][:limit]
-    notes = [f"{unusable:,} records without a usable id were left out"] if unusable else []
+    notes = [f"{unusable:,} records that cannot be read, or have no usable id, were left out"] if unusable else []
     found: dict[str, Any] = {"id": pd.array([*rows][:limit], dtype="Int64")}
     for attribute in _attributes(resource, records, asked.get("fields") is not None):
         values = [(record.get("attributes") or {}).get(attribute.name) for record in records]
         column = snake_case(attribute.name)
         found[f"attribute_{attribute.name}" if column in found else column] = _column(attribute, values, notes)
     for relationship in resource.relationships:
-        targets = [((record.get("relationships") or {}).get(relationship.name) or {}).get("data") for record in records]
+        related = ((record.get("relationships") or {}).get(relationship.name) for record in records)
+        targets = [value.get("data") if isinstance(value, dict) else None for value in related]
         if not relationship.to_many or any(targets):
             found[_name_of(relationship, found)] = _ids(relationship, targets, notes)
     frame = pd.DataFrame(found)

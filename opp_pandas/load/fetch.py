@@ -363,17 +363,21 @@ def completeness(plan: LoadPlan, walked: Walked, found: Rows, quarantined: int, 
         notes.append(f"the service counted {total:,} opportunities, {rows:,} arrived")
         return False
     # Rows may have come or gone during the walk: ask once more before calling it incomplete.
-    now = count_opportunities(plan.client, walked.query.filter)
+    try:
+        now = count_opportunities(plan.client, walked.query.filter)
+        # Pages by position pass over a deal where one before it was deleted meanwhile.
+        is_shifted = now == rows and walked.by_position
+        listed = list_ids(plan.client, walked.query.filter)[0] if is_shifted else set()
+    except ServiceError as error:
+        notes.append(f"whether every deal came could not be asked again: {error}")
+        return None
     if now is None:
         return None
-    if now == rows:
-        # Pages by position pass over a deal where one before it was deleted meanwhile.
-        listed = list_ids(plan.client, walked.query.filter)[0] if walked.by_position else set()
-        missing = listed.difference(index_of(found.frame))
-        if not missing:
-            return True
+    if missing := listed.difference(index_of(found.frame)):
         notes.append(f"{len(missing):,} deals were passed over, since others were deleted while the pages came")
         return False
+    if now == rows:
+        return True
     notes.append(f"the service counts {now:,} opportunities, {rows:,} arrived")
     return False
 

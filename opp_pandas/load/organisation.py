@@ -34,9 +34,10 @@ def read_organisation(client: Client, notes: list[str]) -> Organisation:
             found[resource.type] = []
             notes.append(f"the token may not read {resource.path}: the organisation is without them")
             continue
-        found[resource.type] = list(records_by_id({"data": records}).values())
-        if unusable := sum(usable_id(record) is None for record in records):
-            notes.append(f"organisation: {unusable:,} {resource.path} have no usable id, and are left out")
+        usable = records_by_id({"data": records}, resource)
+        found[resource.type] = list(usable.values())
+        if unusable := sum(usable_id(record) not in usable for record in records):
+            notes.append(f"organisation: {unusable:,} {resource.path} cannot be read, or have no usable id")
     made = Organisation.from_records(*found.values())
     notes += [f"organisation: {note}" for note in made.notes]
     return made
