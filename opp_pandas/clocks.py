@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 import pandas as pd
 
+from opp_pandas.instants import from_iso
+
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _MOMENT = re.compile(
@@ -39,7 +41,7 @@ def parse_clock(text: str, zone: str | None) -> pd.Timestamp:
         elif parts is None:
             raise ValueError("is not a date; write it like 2026-12-31 or 2026-12-31 17:00")
         else:
-            local = dt.datetime.fromisoformat(parts["local"])
+            local = from_iso(parts["local"])
             offset = parts["offset"]
             moment = dt.datetime.fromisoformat(local.isoformat() + offset) if offset else once_on_clock(local, zone)
         return pd.Timestamp(moment.astimezone(dt.UTC)).as_unit("us")

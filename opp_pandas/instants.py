@@ -30,6 +30,17 @@ _TIMED = re.compile(r"\d{4}-\d{2}-\d{2}[T ]", re.ASCII)
 _CLOCK_TEXT = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?", re.ASCII)
 
 
+_HOUR_24 = re.compile(r"[^\d:.,+-]24")
+
+
+def from_iso(text: str) -> dt.datetime:
+    """Read ISO 8601 text alike on every Python: from 3.14 on Python alone would take 24:00, which Arrow does not."""
+    moment = dt.datetime.fromisoformat(text)
+    if _HOUR_24.search(text) and moment.time() == dt.time():
+        raise ValueError("hour must be in 0..23")
+    return moment
+
+
 # --- the wire ----------------------------------------------------------------
 
 
@@ -44,7 +55,7 @@ def parse_instant(text: str) -> tuple[int, bool]:
     ((1500000, True), (0, False))
     """
     try:
-        moment = dt.datetime.fromisoformat(text)
+        moment = from_iso(text)
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=dt.UTC)
         microseconds = (moment - _EPOCH) // _MICROSECOND
@@ -145,7 +156,7 @@ def _parse_iso(text: str, shape: re.Pattern[str]) -> dt.datetime | None:
     if not shape.fullmatch(stripped):
         return None
     try:
-        return dt.datetime.fromisoformat(stripped)
+        return from_iso(stripped)
     except ValueError:
         return None
 
@@ -159,7 +170,7 @@ def _parse(value: Any, zone: str | None) -> Moment | None:
             day = parse_day(value)
             value = value.strip() if day is None else day.date()
             # Python reads 20260131 and 2026-W05 as well, as midnights; nobody who writes a week means its Monday.
-            value = dt.datetime.fromisoformat(value) if isinstance(value, str) and _TIMED.match(value) else value
+            value = from_iso(value) if isinstance(value, str) and _TIMED.match(value) else value
         elif isinstance(value, np.datetime64):
             value = pd.Timestamp(value)
         if isinstance(value, pd.Timestamp):

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from opp_pandas.clocks import build_clock, clock_instant, local_time, microseconds, parse_clock, read_clock
 from opp_pandas.column_diff import ColumnDiff, Mask, as_arrow, masked_differs, same_memory
-from opp_pandas.instants import build_instant, parse_instant
+from opp_pandas.instants import build_instant, from_iso, parse_instant
 
 INSTANT = "datetime64[us, UTC]"
 INT64_MAX = 2**63 - 1
@@ -402,7 +402,7 @@ class _Instant(Kind):
     def _moment(value: Any) -> pd.Timestamp:
         if isinstance(value, str):
             try:
-                value = dt.datetime.fromisoformat(value)
+                value = from_iso(value)
             except ValueError:
                 raise ValueError("is not a date and time that can be read") from None
         if not isinstance(value, dt.datetime | np.datetime64):

@@ -16,8 +16,8 @@ PACKAGE = Path(opp_pandas.__file__).parent
 # Each layer may import those before it, and itself.
 LAYERS = (
     ("errors",),
-    ("timezones", "instants", "clocks", "column_diff", "docstrings", "_files", "_html"),
-    ("parsing",),
+    ("timezones", "instants", "column_diff", "docstrings", "_files", "_html"),
+    ("parsing", "clocks"),
     ("kinds",),
     ("choices",),
     ("resource", "stages", "organisation", "load_report"),

@@ -33,7 +33,7 @@ def deal_table(walk: Walk, frame: pd.DataFrame, chances: Floats, amounts: Floats
             "amount": amounts,
             "expected_amount": chances * amounts,
             "age_days": ages,
-            "zombie": ages > zombie_age(cycles.max(initial=0), len(cycles)),
+            "zombie": ages > zombie_age(float(cycles.max(initial=0)), len(cycles)),
             "reasons": reasons,
         }
     )

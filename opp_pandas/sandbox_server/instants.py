@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 Clock = Callable[[], datetime]
 
-_INSTANT = re.compile(r"\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d{1,9})?([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
+_INSTANT = re.compile(r"\d{4}-\d\d-\d\d([Tt ](?!24)\d\d:\d\d(:\d\d)?(\.\d{1,9})?([Zz]|[+-]\d\d:?\d\d)?)?", re.ASCII)
 
 
 def instant_text(moment: datetime) -> str:
