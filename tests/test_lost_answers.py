@@ -91,7 +91,11 @@ def test_answer_of_another_deal__to_a_post_costs_that_one_nothing(
     box.fail(201, method="POST", applied=applied, body=answer)
     report = df.opp.write_back()
     assert statuses(report) == ["written" if applied else "unknown"]
-    assert report.rows["detail"].iloc[0].startswith("the service answered with another deal (id 1); ")
+    assert (
+        report.rows["detail"]
+        .iloc[0]
+        .startswith(f"the service answered with another deal (id 1); {'it was found' if applied else 'sent once, and'}")
+    )
     opp.undo(client, allow_delete=True, confirm=1 if applied else None)
     assert client.get(1).data == there
     assert len(opp.read_opportunities(client, stages=STAGES)) == 30

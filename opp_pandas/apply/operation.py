@@ -124,7 +124,8 @@ class Operation(ABC):
 
     def give_up(self, why: str, *, unsure: bool) -> None:
         """Note that the row was sent as often as it may be and is not seen."""
-        words = f"{why}; sent {self.task.sends} times, and {self.unseen}"
+        often = "once" if self.task.sends == 1 else f"{self.task.sends} times"
+        words = f"{why}; sent {often}, and {self.unseen}"
         if unsure:
             self.outcome.settle(Status.UNKNOWN, f"{words}; opp.resume() looks again")
         else:

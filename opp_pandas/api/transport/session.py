@@ -375,7 +375,7 @@ class Transport:
                 self._calls += 1
                 return
         raise errors.CallBudgetError(
-            f"the {most:,} requests that max_calls allows are used up; connect again with a higher max_calls to go on",
+            f"all that max_calls allows is used up ({most:,}); connect again with a higher max_calls to go on",
             method=method,
             url=redacted(url),
         )
