@@ -53,15 +53,32 @@ def test_predict__has_parts_deals_and_a_record(frame: pd.DataFrame) -> None:
     assert found.target == f"won between {day_of(801)} and {day_of(830)}"
 
 
+def with_credits(frame: pd.DataFrame, share: float, seed: int = 1) -> pd.DataFrame:
+    """Make the amounts of a share of the deals negative."""
+    signs = np.random.default_rng(seed).choice([-1, 1], len(frame), p=[share, 1 - share])
+    return frame.assign(amount=frame["amount"] * signs)
+
+
 @pytest.mark.parametrize("seed", range(3))
-def test_predict__of_credits_among_the_deals_stays_of_their_size(frame: pd.DataFrame, seed: int) -> None:
-    """Negative amounts can make the sum of a past window negative: its rows are compared all the same."""
-    signs = np.random.default_rng(seed).choice([1, -1], len(frame), p=[0.6, 0.4])
-    mixed = frame.assign(amount=frame["amount"] * signs)
-    found = mixed.opp.predict(horizon_days=30)
+def test_predict__of_credits_among_the_deals_has_their_spread(frame: pd.DataFrame, seed: int) -> None:
+    """Negative amounts, which can make the sum of a past window negative, reach below 0 as far as they are likely."""
+    found = with_credits(frame, 0.35, seed).opp.predict(horizon_days=30)
+    values, p = found.pmf.index.to_numpy(), found.pmf.to_numpy()
+    assert values @ p == pytest.approx(found.mean, rel=1e-3)
+    assert np.sqrt((values - found.mean) ** 2 @ p) == pytest.approx(found.sd, rel=0.02)
+    assert values[0] < 0 < found.mean
     assert abs(found.mean) < frame["amount"].max() * found.parts["deals"].sum()
-    assert found.weights.to_numpy().max() <= 1
     assert found.windows["forecast"].abs().max() < frame["amount"].sum()
+    assert any("with an amount below 0" in note for note in found.attrs["opp_basis"]["notes"])
+
+
+def test_predict__of_more_credits_than_deals_is_refused(frame: pd.DataFrame) -> None:
+    """The sum would be below 0, which no row of the mix says; the remedy works as it stands."""
+    df = with_credits(frame, 0.8)
+    with pytest.raises(FrameError, match="amounts below 0 outweigh the others") as refused:
+        df.opp.predict(horizon_days=30)
+    remedy = str(refused.value).rpartition(": ")[2]
+    assert eval(remedy, {"df": df}).opp.predict(horizon_days=30).mean > 0  # noqa: S307
 
 
 def test_predict__of_a_period_counts_what_is_won_to_date(frame: pd.DataFrame) -> None:

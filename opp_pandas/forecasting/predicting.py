@@ -354,6 +354,9 @@ def _build(
     if past.stated is not None:
         kept = sum(cut.snapshot is not None for cut in walk.cuts)
         notes.append(f"what was stated of open deals was kept for {kept} of {len(walk.cuts)} evenings")
+    negative = int(np.count_nonzero(amounts < 0))
+    if negative:
+        notes.append(f"{counted(negative, 'open deal')} with an amount below 0")
     groups = _by_group(asked, bare, past.rows[cut.known.open], by, quota)
     whole = float(sum(quota.values())) if isinstance(quota, Mapping) else quota
     if zombies:
@@ -425,6 +428,11 @@ def outlook(walk: Walk, forecasts: Forecasts, won: float = 0.0) -> Prediction:
     """Return the distribution of the coming window: the deals' own luck, brought to what was forecast."""
     chances, amounts = walk.deals_at(-1)
     open_mean, new_mean = float(np.sum(chances * amounts)), float(walk.new[1][-1])
+    if open_mean < 0:
+        raise FrameError(
+            f"the open deals are expected to bring {open_mean:,.0f}: amounts below 0 outweigh the others, and what is "
+            "forecast is a sum above 0; leave credits out: df[~(df['amount'] < 0)]"
+        )
     share = open_mean / (open_mean + new_mean) if open_mean + new_mean > 0 else float(not walk.new_deals)
     total = float(forecasts.mean[-1])
     scaled = scale_chances(chances, amounts, total * share)

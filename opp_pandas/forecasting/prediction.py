@@ -154,9 +154,11 @@ class Prediction(Bookings):
         nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
         weights = weights / weights.sum()
         factors = np.exp(sigma * nodes - sigma**2 / 2)
-        top = max(float(values[-1]), mean + 12 * float(np.sqrt(wanted)))
-        width = top / _BINS
-        edges = width * np.arange(_BINS + 1)
+        far = 12 * float(np.sqrt(wanted))
+        # Credits are negative amounts: only with them can the sum be below 0.
+        bottom = 0.0 if low >= 0 else min(low, mean - far)
+        width = (max(float(values[-1]), mean + far) - bottom) / _BINS
+        edges = bottom + width * np.arange(_BINS + 1)
         cdf = np.cumsum(pmf)
         whole = np.zeros(len(edges))
         for factor, weight in zip(factors, weights, strict=True):
@@ -167,6 +169,8 @@ class Prediction(Bookings):
         out = np.diff(np.append(0.0, whole / whole[-1]))
         centre = float(edges @ out)
         # What the grid moved the mean by is moved back.
+        if bottom < 0:
+            return self.won_amount + bottom + mean - centre, width, out
         return self.won_amount, width * (mean / centre if centre > 0 else 1.0), out
 
     @property
