@@ -198,5 +198,5 @@ def test_soak__of_ten_thousand_operations(box: Sandbox, tmp_path: Path) -> None:
     count = sum(writer.count for writer in writers)
     sys.stdout.write(f"{count} operations, {asked:.2f} requests for each, {dict(ends)}, peaks {memory} MB\n")
     check(box, writers)
-    assert asked < 2
+    assert asked < 2.1
     assert memory[-1] < 1.05 * memory[1]
