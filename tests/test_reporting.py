@@ -165,6 +165,8 @@ def test_summary__says_how_the_period_stands() -> None:
         assert words in report.summary
     assert report.summary in page_of(to_html(report)).text
     assert "quota" not in assemble().summary
+    without = assemble(FRAME.assign(amount=pd.array([None] * len(FRAME), dtype="Int64")), quota=QUOTA)
+    assert without.summary.startswith("2026Q2, with 15 days left: no deal has an amount, so that every sum is 0")
     assert assemble(sections=["forecast"]).summary == ""
 
 

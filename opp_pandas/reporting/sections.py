@@ -34,8 +34,10 @@ def standing(material: Material) -> str:
     """Describe in a sentence or two how the present period stands."""
     kpis, foretold, sum_of_sellers = material.kpis, material.prediction, material.bookings
     money = _money_of(kpis)
-    left = material.days_left
-    won = f"{material.period}, with {counted(left, 'day')} left: {money(sum_of_sellers.won_amount)} won"
+    begin = f"{material.period}, with {counted(material.days_left, 'day')} left: "
+    if "amount" not in material.frame.columns or material.frame["amount"].isna().all():
+        return f"{begin}no deal has an amount, so that every sum is 0, and no quota or chance means anything."
+    won = f"{begin}{money(sum_of_sellers.won_amount)} won"
     quota = kpis["quota"].iloc[0] if "quota" in kpis.columns else np.nan
     if not is_missing(quota):
         won += f", {written(kpis['attainment'].iloc[0], 'share')} of the quota of {money(quota)}"
