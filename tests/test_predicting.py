@@ -18,7 +18,8 @@ from opp_pandas.errors import ConfigurationError, FrameError
 from opp_pandas.figures.core.deals import Deals
 from opp_pandas.forecasting import Bookings, Forecaster, KnownDeals, Window
 from opp_pandas.forecasting.as_of_view import read_past
-from opp_pandas.forecasting.predicting import Predictor, outlook
+from opp_pandas.forecasting.predicting import Predictor
+from opp_pandas.forecasting.prediction import outlook
 from opp_pandas.forecasting.walk_forward import Walk, weigh
 from opp_pandas.forecasting.window_scores import quantiles, score_windows
 from worlds import START, WORLDS, World, came, day_of, frame_of, generate, past_of

@@ -21,7 +21,7 @@ import pytest
 
 import opp_pandas as opp
 from opp_pandas.forecasting import Bookings
-from opp_pandas.forecasting.predicting import outlook
+from opp_pandas.forecasting.prediction import outlook
 from opp_pandas.forecasting.walk_forward import NAIVE, Walk
 from opp_pandas.forecasting.window_scores import crps, score_windows
 from worlds import WORLDS, World, came_again, expected, generate, past_of, weighted

@@ -18,7 +18,7 @@ from opp_pandas.figures.core.groups import read_groups, require_one_column
 from opp_pandas.forecasting.as_of_view import FAR, Known, Past, describe_columns, read_past
 from opp_pandas.forecasting.past_snapshots import read_stated
 from opp_pandas.forecasting.past_touches import PastTouches
-from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, scale_chances
+from opp_pandas.forecasting.prediction import ENOUGH_WINDOWS, Prediction, facts_of, outlook
 from opp_pandas.forecasting.protocols import KnownDeals, ProbabilityForecaster, Window, read_method
 from opp_pandas.forecasting.reasons import deal_table, reasons_of
 from opp_pandas.forecasting.walk_forward import NAIVE, ROWS, Walk
@@ -422,32 +422,6 @@ def _by_group(asked: _Asked, bare: Prediction, positions: Codes, by: str | None,
     new = float(bare.new_numbers @ bare.new_amounts)
     table.loc["(new deals)", ["open_deals", "won", "open", "mean"]] = [0, 0.0, 0.0, new]
     return table if isinstance(quota, Mapping) else table.drop(columns=["p_quota", "attainment"])
-
-
-def outlook(walk: Walk, forecasts: Forecasts, won: float = 0.0) -> Prediction:
-    """Return the distribution of the coming window: the deals' own luck, brought to what was forecast."""
-    chances, amounts = walk.deals_at(-1)
-    open_mean, new_mean = float(np.sum(chances * amounts)), float(walk.new[1][-1])
-    if open_mean < 0:
-        raise FrameError(
-            f"the open deals are expected to bring {open_mean:,.0f}: amounts below 0 outweigh the others, and what is "
-            "forecast is a sum above 0; leave credits out: df[~(df['amount'] < 0)]"
-        )
-    share = open_mean / (open_mean + new_mean) if open_mean + new_mean > 0 else float(not walk.new_deals)
-    total = float(forecasts.mean[-1])
-    scaled = scale_chances(chances, amounts, total * share)
-    numbers, values = _new_part(walk, max(total - float(scaled @ amounts), 0.0))
-    return Prediction(amounts, scaled, won, new_numbers=numbers, new_amounts=values, target_sd=float(forecasts.sd[-1]))
-
-
-def _new_part(walk: Walk, mean: float) -> tuple[Floats, Floats]:
-    """Spread what new deals bring over the amounts that deals were won at."""
-    past = walk.past
-    won = past.amount[past.won & ~np.isnan(past.amount) & (past.amount > 0)]
-    if mean <= 0 or not len(won):
-        return np.empty(0), np.empty(0)
-    values = np.unique(np.quantile(won, np.arange(0.025, 1, 0.05)))
-    return np.full(len(values), mean / float(values.sum())), values
 
 
 def _dates(days: Any, name: str) -> pd.DatetimeIndex:

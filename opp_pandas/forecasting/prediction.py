@@ -10,11 +10,14 @@ import numpy as np
 import pandas as pd
 
 from opp_pandas._html import as_page
+from opp_pandas.errors import FrameError
 from opp_pandas.forecasting.convolution import trim_pmf
 from opp_pandas.forecasting.distribution import Bookings
 
 if TYPE_CHECKING:
     from opp_pandas.figures.core.days import Flags, Floats
+    from opp_pandas.forecasting.walk_forward import Walk
+    from opp_pandas.forecasting.window_scores import Forecasts
 
 ENOUGH_WINDOWS = 8
 """Windows that do not overlap, below which nothing is said about coverage and nothing is ranked."""
@@ -241,7 +244,33 @@ def _with_new(pmf: Floats, step: float, numbers: Floats, amounts: Floats) -> tup
     return found / found.sum(), cut * step
 
 
-def scale_chances(chances: Floats, amounts: Floats, wanted: float) -> Floats:
+def outlook(walk: Walk, forecasts: Forecasts, won: float = 0.0) -> Prediction:
+    """Return the distribution of the coming window: the deals' own luck, brought to what was forecast."""
+    chances, amounts = walk.deals_at(-1)
+    open_mean, new_mean = float(np.sum(chances * amounts)), float(walk.new[1][-1])
+    if open_mean < 0:
+        raise FrameError(
+            f"the open deals are expected to bring {open_mean:,.0f}: amounts below 0 outweigh the others, and what is "
+            "forecast is a sum above 0; leave credits out: df[~(df['amount'] < 0)]"
+        )
+    share = open_mean / (open_mean + new_mean) if open_mean + new_mean > 0 else float(not walk.new_deals)
+    total = float(forecasts.mean[-1])
+    scaled = _scaled(chances, amounts, total * share)
+    numbers, values = _new_part(walk, max(total - float(scaled @ amounts), 0.0))
+    return Prediction(amounts, scaled, won, new_numbers=numbers, new_amounts=values, target_sd=float(forecasts.sd[-1]))
+
+
+def _new_part(walk: Walk, mean: float) -> tuple[Floats, Floats]:
+    """Spread what new deals bring over the amounts that deals were won at."""
+    past = walk.past
+    won = past.amount[past.won & ~np.isnan(past.amount) & (past.amount > 0)]
+    if mean <= 0 or not len(won):
+        return np.empty(0), np.empty(0)
+    values = np.unique(np.quantile(won, np.arange(0.025, 1, 0.05)))
+    return np.full(len(values), mean / float(values.sum())), values
+
+
+def _scaled(chances: Floats, amounts: Floats, wanted: float) -> Floats:
     """Return 1 - (1 - p)^f for the f with which the expected amount is `wanted`, as far as it can be."""
     if not len(chances) or wanted <= 0 or not (amounts * chances).sum() > 0:
         return np.zeros_like(chances)
