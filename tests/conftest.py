@@ -62,8 +62,14 @@ def _is_thirty(request: pytest.FixtureRequest) -> bool:
 
 
 @pytest.fixture
-def box(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A sandbox of one's own at a fixed moment, with 60 deals or with those of `thirtydeals`."""
+def box(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Sandbox]:
+    """A sandbox of one's own at a fixed moment, with 60 deals or with those of `thirtydeals`, and journals of its own.
+
+    Another test's sandbox may have had the same port, which makes the two one service to a journal.
+    """
+    monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path_factory.mktemp("journals")))
     is_thirty = _is_thirty(request)
     own = thirty_deals(request.getfixturevalue("tmp_path")) if is_thirty else opp.sandbox(opportunities=60, now=NOW)
     with own as made:

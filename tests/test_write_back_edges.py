@@ -44,9 +44,8 @@ OLD = Path(__file__).parent / "data" / "written_by_0"
 
 
 @pytest.fixture(autouse=True)
-def _own_journals(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(send_creates, "LOOK_UP_WAITS_S", (0.0, 1.0))
-    monkeypatch.setenv("OPP_PANDAS_JOURNAL", str(tmp_path / "journals"))
 
 
 # --- two machines ---------------------------------------------------------------
@@ -227,12 +226,9 @@ def test_entry__of_a_damaged_or_foreign_plan_is_objected_to() -> None:
 # --- journals -------------------------------------------------------------------
 
 
-def test_journal__of_another_service_under_this_ones_name_is_refused(
-    box: Sandbox, client: Client, tmp_path: Path
-) -> None:
+def test_journal__of_another_service_under_this_ones_name_is_refused(box: Sandbox, client: Client) -> None:
     """A file that was renamed is not taken for ours."""
-    folder = tmp_path / "journals"
-    folder.mkdir(mode=0o700)
+    folder = Path(os.environ["OPP_PANDAS_JOURNAL"])
     Journal.open(folder, "https://elsewhere.example").close()
     journal_path(folder, "https://elsewhere.example").rename(journal_path(folder, client.url))
     with pytest.raises(JournalError, match="the journal is of https://elsewhere"):
