@@ -16,10 +16,13 @@ from hypothesis import strategies as st
 
 from opp_pandas.api import frame_builder
 from opp_pandas.api.batches import read_instants
+from opp_pandas.api.decode import decode_pages
 from opp_pandas.api.documents import parse_document
 from opp_pandas.api.frame_builder import BLOCK_BYTES
+from opp_pandas.api.page_parser import PageParser
 from opp_pandas.errors import DocumentError
 from opp_pandas.kinds import INSTANTS, UnfitError
+from opp_pandas.resource import OPPORTUNITY
 from tests.slowload import assert_same, collect, load_slowly
 
 COMPACT = (",", ":")
@@ -447,6 +450,20 @@ def test_collect__only_what_is_odd_is_read_by_itself(name: str) -> None:
     found = collect([ODD_PAGES[name]])
     whole_page = found.regular + found.irregular
     assert found.irregular == (0 if name in REGULAR else whole_page if name in RECORD_BY_RECORD else 1)
+
+
+def test_pages__with_and_without_ids_of_another_kind_become_columns_together() -> None:
+    """Were they kept apart, short columns would take twice the time."""
+    parser = PageParser(OPPORTUNITY, lambda resource: resource)
+    pages = [
+        parser.parse(body) for body in (body_of(MANY), body_of([record(200) | {"id": "200"}]), body_of([record(201)]))
+    ]
+    parsed = [page for page in pages if page is not None]
+    assert [page.form.is_strict for page in parsed] == [True, False, True]
+    assert all(page.form.has_names_of(parsed[0].form) for page in parsed)
+    batch = decode_pages(parsed, OPPORTUNITY)
+    assert batch is not None
+    assert batch.rows == len(MANY) + 2
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.2, 0.5])

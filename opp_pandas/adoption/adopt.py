@@ -28,7 +28,7 @@ from opp_pandas.adoption.cells import (
 )
 from opp_pandas.adoption.column_names import ColumnPlan, plan_columns
 from opp_pandas.adoption.files import read_table
-from opp_pandas.adoption.remarks import gap_notes, stage_notes, stages_by_flags
+from opp_pandas.adoption.notes import gap_notes, stage_notes, stages_by_flags
 from opp_pandas.errors import (
     ConfigurationError,
     DuplicateRowsError,

@@ -16,8 +16,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -245,16 +244,7 @@ class Executor:
         self.stop.set()
 
 
-@contextmanager
-def _may_refuse_ids() -> Iterator[None]:
-    """Let a service ignore a list of ids, or say that it does not know such lists."""
-    try:
-        yield
-    except ForeignRowsError:
-        pass
-    except ResponseError as error:
-        if error.status not in (400, 404, 422):
-            raise
+_NO_LISTS = frozenset({400, 404, 422})
 
 
 class _Readings:
@@ -271,9 +261,12 @@ class _Readings:
         if executor.clock() - self._read_at > REREAD_MAX_AGE_S:
             ids = [task.entry.id for task in self._unit[place:] if not isinstance(task.entry, RowCreation)]
             self._rows, self._read_at = {}, executor.clock()
-            # Each row that does not come so is asked for by itself, below.
-            with _may_refuse_ids():
+            try:
                 self._rows = read_records(executor.client, filter={"id": ids}, page_size=max(len(ids), 2))
+            except (ForeignRowsError, ResponseError) as error:
+                # A service may ignore a list of ids, or not know such lists: each row is asked for by itself, below.
+                if isinstance(error, ResponseError) and error.status not in _NO_LISTS:
+                    raise
         # Lists may leave rows out (trashed ones, an index that lags) that the record's own address gives.
         return self._rows[row_id] if row_id in self._rows else read_record(executor.client, row_id)
 

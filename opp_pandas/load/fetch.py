@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 _SLOW_LOAD_S = 1.0
 _POSITION = re.compile(r"[?&](?:page(?:%5B|\[))?(?:offset|number|page|skip|start)(?:%5D|\])?=\d", re.IGNORECASE)
-_TYPED = re.compile(rb'"type"\s*:\s*"opportunity"')
+_TYPED = re.compile(rb'"type"\s*:\s*"%b"' % OPPORTUNITY.type.encode())
 _READ_AGAIN = pd.Timedelta(seconds=60)
 # As many as one request asks for: more would cost more than reading everything.
 _MOST_ONE_BY_ONE = 100

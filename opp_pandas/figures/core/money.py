@@ -37,8 +37,8 @@ class ExchangeRates:
     ----------
     table : DataFrame or mapping
         Columns ``currency``, ``rate`` (units of `base` for one unit of the
-        currency) and ``start`` (first day; one that is missing, or a table without
-        the column, has the rate hold from the beginning). A mapping currency -> rate is the same without dates.
+        currency) and ``start`` (first day; where it is missing, the rate holds
+        from the beginning). A mapping currency -> rate is the same without dates.
     base : str
         Currency of the results.
     open_date : {"as_of", "close"} or day, default "as_of"

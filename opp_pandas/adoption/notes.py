@@ -1,4 +1,4 @@
-"""What an adopted file does not say, or says in a way of its own: told with the load, in words."""
+"""The notes of an adopted file's load report: what it lacks, and which of its stages count as won and lost."""
 
 from __future__ import annotations
 
